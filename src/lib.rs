@@ -1,0 +1,13 @@
+//! `certs`, the certificate daemon: obtains TLS certificates by ACME (RFC 8555), writes them where
+//! servers find them, has the servers reload them, and does it again in time, unattended.
+//!
+//! The library exists for `main.rs` and for the tests; it is not a public interface. Modules stand
+//! on floors and name only lower floors and their own children (see ARCHITECTURE.md; a test
+//! enforces it).
+
+// F0: vocabulary
+pub mod error;
+pub mod model;
+
+// F1: pure functions over values
+pub mod config;

@@ -1,0 +1,3 @@
+//! The `certs` program: see the library.
+
+fn main() {}

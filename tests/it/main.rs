@@ -1,0 +1,8 @@
+//! All integration tests, in one binary.
+//!
+//! Tests that need a real peer (Pebble, nginx, HAProxy, systemd …) are ignored with the reason
+//! `needs …: tests/run`; that script installs the peers and runs every one of them.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stderr, clippy::print_stdout, reason = "tests tell what they saw")]
+
+mod tidy;
