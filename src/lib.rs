@@ -11,3 +11,6 @@ pub mod model;
 
 // F1: pure functions over values
 pub mod config;
+
+// F2: ports and adapters
+pub mod disk;
