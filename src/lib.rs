@@ -11,6 +11,7 @@ pub mod model;
 
 // F1: pure functions over values
 pub mod config;
+pub mod plan;
 
 // F2: ports and adapters
 pub mod disk;
