@@ -11,7 +11,9 @@ pub mod model;
 
 // F1: pure functions over values
 pub mod config;
+pub mod pki;
 pub mod plan;
 
 // F2: ports and adapters
 pub mod disk;
+pub mod store;

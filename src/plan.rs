@@ -48,6 +48,8 @@ pub struct Observation {
     pub requested: bool,
     /// A job works on this lineage at this moment.
     pub busy: bool,
+    /// What is held could not be read; nothing is done until a person has looked.
+    pub blocked: Option<String>,
 }
 
 /// What `live/NAME` resolves to.
@@ -173,6 +175,11 @@ pub enum Issuance {
     },
     /// A job works on it.
     Working,
+    /// Nothing can be done until a person has looked.
+    Blocked {
+        /// At what.
+        problem: String,
+    },
 }
 
 /// Whether the newest generation is where it belongs.
@@ -222,7 +229,7 @@ pub fn plan(now: Timestamp, specs: &[Spec], observed: &Observed) -> Plan {
 pub fn decide(now: Timestamp, spec: &Spec, seen: &Observation) -> (Verdict, Option<Step>) {
     let verdict =
         Verdict { issuance: issuance(now, spec, seen), deployment: deployment(now, spec, seen) };
-    let step = if seen.busy { None } else { step(spec, seen, &verdict) };
+    let step = if seen.busy || seen.blocked.is_some() { None } else { step(spec, seen, &verdict) };
     (verdict, step)
 }
 
@@ -246,6 +253,9 @@ fn step(spec: &Spec, seen: &Observation, verdict: &Verdict) -> Option<Step> {
 }
 
 fn issuance(now: Timestamp, spec: &Spec, seen: &Observation) -> Issuance {
+    if let Some(problem) = &seen.blocked {
+        return Issuance::Blocked { problem: problem.clone() };
+    }
     if seen.busy {
         return Issuance::Working;
     }
@@ -317,7 +327,7 @@ impl Verdict {
     pub fn wake_at(&self) -> Timestamp {
         let issuance = match &self.issuance {
             Issuance::Current { until } | Issuance::Waiting { until, .. } => *until,
-            Issuance::Due { .. } | Issuance::Working => Timestamp::MAX,
+            Issuance::Due { .. } | Issuance::Working | Issuance::Blocked { .. } => Timestamp::MAX,
         };
         let deployment = match &self.deployment {
             Deployment::HeldBack { until } | Deployment::Waiting { until, .. } => *until,
@@ -385,6 +395,7 @@ impl fmt::Display for Verdict {
                 )?;
             }
             Issuance::Working => f.write_str("being worked on")?,
+            Issuance::Blocked { problem } => write!(f, "needs a person: {problem}")?,
         }
         match &self.deployment {
             Deployment::Nothing => Ok(()),

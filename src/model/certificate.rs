@@ -90,6 +90,9 @@ pub struct Generation {
     pub issuer: IssuerName,
     /// Kind of its key.
     pub key: KeyKind,
+    /// The identifiers that were ordered. Some CAs add names of their own to the certificate;
+    /// that is no reason to issue again.
+    pub ordered: BTreeSet<Identifier>,
     /// Profile that was asked for, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,

@@ -64,7 +64,7 @@ pub(super) fn reason_to_issue(
 
 fn names(spec: &Spec, newest: &Generation) -> Result<(), Reason> {
     let wanted: BTreeSet<_> = spec.satisfy.identifiers.iter().cloned().collect();
-    let held = &newest.facts.identifiers;
+    let held = &newest.ordered;
     if wanted == *held {
         return Ok(());
     }

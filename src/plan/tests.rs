@@ -30,6 +30,7 @@ pub(super) fn generation(spec: &Spec, id: u32, from: Timestamp, lifetime: Durati
         id: GenerationId(id),
         issuer: spec.satisfy.issuer.clone(),
         key: spec.satisfy.key,
+        ordered: identifiers.clone(),
         profile: None,
         issued_at: from,
         facts: CertificateFacts {
