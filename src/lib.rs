@@ -16,4 +16,5 @@ pub mod plan;
 
 // F2: ports and adapters
 pub mod disk;
+pub mod issuer;
 pub mod store;
