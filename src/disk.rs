@@ -300,7 +300,9 @@ impl Dir {
             other => other,
         };
         moved.map_err(|errno| refused("renaming to", &target.path.join(to), errno))?;
-        target.sync()?;
+        if self.path != target.path {
+            target.sync()?;
+        }
         self.sync()
     }
 

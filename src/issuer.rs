@@ -55,8 +55,8 @@ pub trait Journal: Send + Sync {
     /// The challenge type that can be answered for this identifier.
     fn challenge_for(&self, identifier: &Identifier) -> ChallengeKind;
 
-    /// Notes, then shows, the answer to a challenge.
-    async fn present(&self, task: &Task) -> Result<(), JournalError>;
+    /// Notes, then shows, the answers to challenges.
+    async fn present(&self, tasks: &[Task]) -> Result<(), JournalError>;
 }
 
 /// Where the account at the CA is kept.

@@ -15,6 +15,11 @@ pub mod pki;
 pub mod plan;
 
 // F2: ports and adapters
+pub mod deploy;
 pub mod disk;
 pub mod issuer;
+pub mod solver;
 pub mod store;
+
+// F3: observe, plan, execute
+pub mod engine;

@@ -156,9 +156,8 @@ async fn answer_challenges(
         let text = format!("the CA wants {count} authorizations for one order");
         return Err(IssueFailure::new(FailureClass::Rejected, text).dead().into());
     }
-    for task in with_fresh_nonce!(tasks(order, request, journal))? {
-        journal.present(&task).await?;
-    }
+    let tasks = with_fresh_nonce!(tasks(order, request, journal))?;
+    journal.present(&tasks).await?;
     with_fresh_nonce!(tell(order, journal))?;
     Ok(())
 }
