@@ -23,3 +23,10 @@ pub mod store;
 
 // F3: observe, plan, execute
 pub mod engine;
+
+// F4: the life of the process
+pub mod daemon;
+pub mod serve;
+
+// F5: what a person types and reads
+pub mod cli;

@@ -1,3 +1,7 @@
 //! The `certs` program: see the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    certs::cli::main()
+}

@@ -80,7 +80,8 @@ async fn what_cannot_be_started_comes_with_advice() {
     let stop = CancellationToken::new();
     let missing = run(&argv("no-such-program-here"), &example(), &stop).await.unwrap_err();
     assert!(missing.hint().is_some_and(|hint| hint.contains("full path")), "{missing:?}");
-    let data = run(&argv("/etc/hostname"), &example(), &stop).await.unwrap_err();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let data = run(&argv(file.path().to_str().unwrap()), &example(), &stop).await.unwrap_err();
     assert!(data.hint().is_some_and(|hint| hint.contains("executable")), "{data:?}");
     stop.cancel();
     let stopped = run(&argv("true"), &example(), &stop).await;

@@ -1,0 +1,1 @@
+//! Rendering, as golden text.
