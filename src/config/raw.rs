@@ -195,7 +195,7 @@ impl Lines {
             return;
         }
         let Some(key) = key_of(content) else { return };
-        while levels.last().is_some_and(|level| level.indent > indent || (level.indent == indent)) {
+        while levels.last().is_some_and(|level| level.indent >= indent) {
             levels.pop();
         }
         let parent = levels.last().map(|level| level.path.clone()).unwrap_or_default();
