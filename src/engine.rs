@@ -229,7 +229,7 @@ impl Engine {
                 spec.map_or(Slot::Housekeeping, |spec| Slot::Issuance(spec.satisfy.issuer.clone()))
             }
             Step::Deploy { .. } => Slot::Deployment,
-            Step::CleanUp | Step::Prune { .. } => Slot::Housekeeping,
+            Step::CleanUp | Step::Abandon | Step::Prune { .. } => Slot::Housekeeping,
         }
     }
 
@@ -244,7 +244,8 @@ impl Engine {
                 error!(lineage = %name, "a job panicked; this is a defect in certs");
                 let activity = match running.slot {
                     Slot::Deployment => Activity::Deploy,
-                    Slot::Issuance(_) | Slot::Housekeeping => Activity::Issue,
+                    Slot::Issuance(_) => Activity::Issue,
+                    Slot::Housekeeping => Activity::Housekeeping,
                 };
                 let failure = Failure {
                     class: FailureClass::Bug,
@@ -353,10 +354,13 @@ impl Engine {
         ) else {
             return;
         };
-        seen.requested = false;
         for (activity, failure) in failures {
+            if *activity == Activity::Issue {
+                seen.requested = false;
+            }
             let (trouble, wanted) = match activity {
                 Activity::Issue => (&mut seen.issue_trouble, spec.issuance_digest()),
+                Activity::Housekeeping => (&mut seen.housekeeping_trouble, spec.issuance_digest()),
                 Activity::Deploy => {
                     let Some(newest) = &seen.newest else { continue };
                     let wanted = plan::deployment_wish(newest.id, spec.deployment);

@@ -44,6 +44,8 @@ pub struct Observation {
     pub issue_trouble: Option<Trouble>,
     /// Failed deployments in a row.
     pub deploy_trouble: Option<Trouble>,
+    /// Failed attempts in a row at cleaning up or removing old generations.
+    pub housekeeping_trouble: Option<Trouble>,
     /// A person asked for a renewal; cleared by the next attempt, whatever its outcome.
     pub requested: bool,
     /// A job works on this lineage at this moment.
@@ -102,9 +104,10 @@ pub struct Action {
 /// What can be done for a lineage, in order of priority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Take away challenge answers that nobody waits for, and forget an issuance that is no
-    /// longer wanted.
+    /// Take away challenge answers that nobody waits for.
     CleanUp,
+    /// The same, and forget the issuance under way, which is no longer wanted.
+    Abandon,
     /// Switch `live/` to this generation, write outputs, run hooks.
     Deploy {
         /// Which generation.
@@ -229,16 +232,24 @@ pub fn plan(now: Timestamp, specs: &[Spec], observed: &Observed) -> Plan {
 pub fn decide(now: Timestamp, spec: &Spec, seen: &Observation) -> (Verdict, Option<Step>) {
     let verdict =
         Verdict { issuance: issuance(now, spec, seen), deployment: deployment(now, spec, seen) };
-    let step = if seen.busy || seen.blocked.is_some() { None } else { step(spec, seen, &verdict) };
+    let step =
+        if seen.busy || seen.blocked.is_some() { None } else { step(now, spec, seen, &verdict) };
     (verdict, step)
 }
 
-fn step(spec: &Spec, seen: &Observation, verdict: &Verdict) -> Option<Step> {
+fn step(now: Timestamp, spec: &Spec, seen: &Observation, verdict: &Verdict) -> Option<Step> {
     let resumable = seen.pending.is_some_and(|pending| pending.wanted == spec.issuance_digest());
     let goes_on = resumable && matches!(verdict.issuance, Issuance::Due { .. });
     let is_obsolete = seen.pending.is_some()
         && (!resumable || matches!(verdict.issuance, Issuance::Current { .. }));
-    if is_obsolete || (seen.presented > 0 && !goes_on) {
+    let may_keep_house = seen
+        .housekeeping_trouble
+        .as_ref()
+        .is_none_or(|trouble| backoff::next_housekeeping(now, trouble).is_none());
+    if is_obsolete && may_keep_house {
+        return Some(Step::Abandon);
+    }
+    if seen.presented > 0 && !goes_on && may_keep_house {
         return Some(Step::CleanUp);
     }
     if let (Deployment::Due { reason }, Some(newest)) = (&verdict.deployment, &seen.newest) {
@@ -249,7 +260,7 @@ fn step(spec: &Spec, seen: &Observation, verdict: &Verdict) -> Option<Step> {
         return Some(if resumable { Step::Resume { reason } } else { Step::Issue { reason } });
     }
     let remove = superfluous(seen);
-    (!remove.is_empty()).then_some(Step::Prune { remove })
+    (!remove.is_empty() && may_keep_house).then_some(Step::Prune { remove })
 }
 
 fn issuance(now: Timestamp, spec: &Spec, seen: &Observation) -> Issuance {
@@ -368,7 +379,8 @@ impl fmt::Display for DeployReason {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::CleanUp => f.write_str("take leftovers of an issuance away"),
+            Self::CleanUp => f.write_str("take challenge answers away"),
+            Self::Abandon => f.write_str("forget an issuance that is no longer wanted"),
             Self::Deploy { generation, reason } => {
                 write!(f, "deploy generation {generation} ({reason})")
             }

@@ -36,6 +36,8 @@ pub(super) struct Finished {
 pub(super) enum Activity {
     Issue,
     Deploy,
+    /// Taking leftovers away.
+    Housekeeping,
 }
 
 /// Takes the step that is due for a lineage at this moment.
@@ -55,7 +57,8 @@ pub(super) async fn run(setup: Arc<Setup>, name: LineageName, stop: Stop) -> Fin
     let (_, step) = plan::decide(setup.clock.now(), &certificate.spec, &seen);
     finished.unrecorded = match step {
         None => None,
-        Some(Step::CleanUp) => job.clean_up(&holding).await,
+        Some(Step::CleanUp) => job.clean_up(&holding, Afterwards::Keep).await,
+        Some(Step::Abandon) => job.clean_up(&holding, Afterwards::Forget).await,
         Some(Step::Deploy { generation, .. }) => job.deploy(holding.record, generation).await,
         Some(Step::Resume { reason } | Step::Issue { reason }) => {
             info!(reason = %reason, issuer = %certificate.spec.satisfy.issuer, "issuing");
@@ -64,6 +67,13 @@ pub(super) async fn run(setup: Arc<Setup>, name: LineageName, stop: Stop) -> Fin
         Some(Step::Prune { remove }) => job.prune(&remove).await,
     };
     finished
+}
+
+/// What becomes of the issuance after cleaning up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Afterwards {
+    Keep,
+    Forget,
 }
 
 struct Job<'a> {
@@ -345,29 +355,44 @@ impl Job<'_> {
         Some(first.strip_prefix("mailto:").unwrap_or(first).to_owned())
     }
 
-    async fn clean_up(&self, holding: &Holding) -> Unrecorded {
-        let Some(intent) = &holding.intent else { return None };
+    /// Takes away what is still shown. An issuance is forgotten only when nothing of it is left:
+    /// its journal is the only place that knows.
+    async fn clean_up(&self, holding: &Holding, afterwards: Afterwards) -> Unrecorded {
+        let intent = holding.intent.as_ref()?;
         let mut left = intent.presented.clone();
         if let Some(solver) = self.setup.solvers.get(&self.certificate.solver) {
             let gone = take_away(solver.as_ref(), &left).await;
             left.retain(|presented| !gone.contains(presented));
         }
-        let is_wanted = intent.wanted == self.certificate.spec.issuance_digest()
-            && holding.record.issue_trouble.is_some();
-        let outcome = if !left.is_empty() || is_wanted {
-            let intent = Intent { presented: left, ..intent.clone() };
-            self.store().save_intent(self.name(), &intent).await
-        } else {
-            info!("forgetting an issuance that is no longer wanted");
-            self.store().abandon(self.name()).await
+        let is_done = left.is_empty();
+        let outcome = match afterwards {
+            Afterwards::Forget if is_done => {
+                info!("forgetting an issuance that is no longer wanted");
+                self.store().abandon(self.name()).await
+            }
+            Afterwards::Forget | Afterwards::Keep => {
+                let intent = Intent { presented: left, ..intent.clone() };
+                self.store().save_intent(self.name(), &intent).await
+            }
         };
-        let error = outcome.err()?;
-        Some((Activity::Issue, self.store_failure("cleaning up", &error)))
+        let failure = match outcome {
+            Err(error) => self.store_failure("cleaning up", &error),
+            Ok(()) if is_done => return None,
+            Ok(()) => Failure {
+                class: FailureClass::Local,
+                at: self.now(),
+                not_before: None,
+                summary: "challenge answers could not be taken away".to_owned(),
+                causes: Vec::new(),
+                hint: None,
+            },
+        };
+        Some((Activity::Housekeeping, failure))
     }
 
     async fn prune(&self, remove: &[GenerationId]) -> Unrecorded {
         let error = self.store().prune(self.name(), remove).await.err()?;
-        Some((Activity::Deploy, self.store_failure("removing old generations", &error)))
+        Some((Activity::Housekeeping, self.store_failure("removing old generations", &error)))
     }
 
     /// Saves the record; a failure to do so comes back.

@@ -29,6 +29,7 @@ fn held(holding: &Holding) -> Observation {
         deployed: record.deployed,
         issue_trouble: record.issue_trouble.clone(),
         deploy_trouble: record.deploy_trouble.clone(),
+        housekeeping_trouble: None,
         requested: record.requested,
         busy: false,
         blocked: None,

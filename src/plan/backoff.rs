@@ -91,6 +91,11 @@ pub(super) fn next_deployment(
     still_ahead(now, trouble.last.at, until)
 }
 
+/// When leftovers may be looked at again; `None` for now.
+pub(super) fn next_housekeeping(now: Timestamp, trouble: &Trouble) -> Option<Timestamp> {
+    next_deployment(now, trouble, USUAL_LIFETIME)
+}
+
 /// A failure dated in the future means that the clock was set back: its date says nothing then,
 /// and waiting for it could take years.
 fn still_ahead(now: Timestamp, failed_at: Timestamp, until: Timestamp) -> Option<Timestamp> {

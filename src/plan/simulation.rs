@@ -90,7 +90,7 @@ impl World {
                 after.generations.retain(|id| !remove.contains(id));
                 after
             }
-            Step::CleanUp => Observation { presented: 0, ..before },
+            Step::CleanUp | Step::Abandon => Observation { presented: 0, pending: None, ..before },
         };
         self.observed.insert(spec.name, after);
     }

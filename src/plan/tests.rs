@@ -202,7 +202,20 @@ fn an_order_under_way_is_resumed_unless_the_wish_changed() {
     };
     assert_eq!(decide(NOW, &old, &seen(&old)).1, Some(Step::Resume { reason: Reason::Missing }));
     let new = spec("site", &["b.example"]);
-    assert_eq!(decide(NOW, &new, &seen(&old)).1, Some(Step::CleanUp));
+    assert_eq!(decide(NOW, &new, &seen(&old)).1, Some(Step::Abandon));
+}
+
+#[test]
+fn leftovers_that_cannot_be_removed_are_tried_again_later_and_hold_up_nothing() {
+    let spec = spec("site", &["a.example"]);
+    let mut seen = settled(&spec, generation(&spec, 1, NOW, 90 * DAY));
+    seen.pending = Some(PendingIssuance { wanted: spec.issuance_digest(), has_order: true });
+    assert_eq!(decide(NOW, &spec, &seen).1, Some(Step::Abandon), "nothing is wanted any more");
+    seen.housekeeping_trouble = Some(trouble(&spec, FailureClass::Local, 1, NOW));
+    assert_eq!(decide(NOW, &spec, &seen).1, None);
+    assert_eq!(decide(NOW.after(2 * HOUR), &spec, &seen).1, Some(Step::Abandon));
+    seen.requested = true;
+    assert!(matches!(decide(NOW, &spec, &seen).1, Some(Step::Resume { .. })));
 }
 
 #[test]
