@@ -118,7 +118,7 @@ pub async fn once(
     if requested == Requested::Yes {
         for name in only {
             let mut record = store.holding(name).await.map_err(in_store)?.record;
-            record.requested = true;
+            record.wish = crate::plan::Wish::Renew;
             store.save_record(name, &record).await.map_err(in_store)?;
         }
     }

@@ -21,10 +21,8 @@ use tracing::{Instrument, error, info, info_span, warn};
 use crate::config::Config;
 use crate::error::Chain;
 use crate::issuer::{Issuer, Stop};
-use crate::model::{
-    Clock, Failure, FailureClass, IssuerName, LineageName, Spec, Timestamp, Trouble,
-};
-use crate::plan::{self, Action, Observed, Step};
+use crate::model::{Clock, Failure, FailureClass, IssuerName, LineageName, Spec, Timestamp};
+use crate::plan::{self, Action, Observed, Step, Wish};
 use crate::solver::Solver;
 use crate::store::{Store, StoreError};
 
@@ -216,7 +214,9 @@ impl Engine {
             return;
         }
         let span = info_span!("job", lineage = %lineage);
-        let job = execute::run(Arc::clone(&self.setup), lineage.clone(), self.stop.clone());
+        let unrecorded = self.unrecorded.get(&lineage).cloned().unwrap_or_default();
+        let setup = Arc::clone(&self.setup);
+        let job = execute::run(setup, lineage.clone(), unrecorded, self.stop.clone());
         let task = self.jobs.spawn(job.instrument(span)).id();
         self.observed.entry(lineage.clone()).or_default().busy = true;
         self.running.insert(lineage, Running { task, slot });
@@ -235,8 +235,8 @@ impl Engine {
 
     /// A job has ended, by itself or by a panic, which is its lineage's failure and nobody else's.
     async fn finish(&mut self, finished: Result<(Id, Finished), JoinError>) {
-        let (name, unrecorded) = match finished {
-            Ok((_, finished)) => (finished.name, finished.unrecorded),
+        let (name, done, unrecorded) = match finished {
+            Ok((_, finished)) => (finished.name, finished.activity, finished.unrecorded),
             Err(error) => {
                 let task = error.id();
                 let name = self.running.iter().find(|(_, running)| running.task == task);
@@ -255,15 +255,17 @@ impl Engine {
                     causes: Vec::new(),
                     hint: Some("report it with the log".to_owned()),
                 };
-                (name.clone(), Some((activity, failure)))
+                (name.clone(), Some(activity), Some((activity, failure)))
             }
         };
         self.running.remove(&name);
+        let failures = self.unrecorded.entry(name.clone()).or_default();
         match unrecorded {
-            Some(failure) => self.unrecorded.entry(name.clone()).or_default().push(failure),
-            None => {
-                self.unrecorded.remove(&name);
-            }
+            Some(failure) => failures.push(failure),
+            None => failures.retain(|(activity, _)| done != Some(*activity)),
+        }
+        if failures.is_empty() {
+            self.unrecorded.remove(&name);
         }
         self.observe(&name).await;
     }
@@ -315,7 +317,7 @@ impl Engine {
             }
             let holding = self.setup.store.holding(&name).await;
             let mut record = holding.map_err(|error| Chain(&error).to_string())?.record;
-            record.requested = true;
+            record.wish = Wish::Renew;
             let saved = self.setup.store.save_record(&name, &record).await;
             saved.map_err(|error| Chain(&error).to_string())?;
             info!(lineage = %name, "renewal asked for");
@@ -345,29 +347,12 @@ impl Engine {
         self.overlay(name);
     }
 
-    /// Adds failures that are only in memory to what was observed.
     fn overlay(&mut self, name: &LineageName) {
-        let (Some(failures), Some(seen), Some(spec)) = (
-            self.unrecorded.get(name),
-            self.observed.get_mut(name),
-            self.specs.iter().find(|spec| spec.name == *name),
-        ) else {
-            return;
-        };
-        for (activity, failure) in failures {
-            if *activity == Activity::Issue {
-                seen.requested = false;
-            }
-            let (trouble, wanted) = match activity {
-                Activity::Issue => (&mut seen.issue_trouble, spec.issuance_digest()),
-                Activity::Housekeeping => (&mut seen.housekeeping_trouble, spec.issuance_digest()),
-                Activity::Deploy => {
-                    let Some(newest) = &seen.newest else { continue };
-                    let wanted = plan::deployment_wish(newest.id, spec.deployment);
-                    (&mut seen.deploy_trouble, wanted)
-                }
-            };
-            *trouble = Some(Trouble::extend(trouble.as_ref(), failure.clone(), wanted));
+        let spec = self.specs.iter().find(|spec| spec.name == *name);
+        if let (Some(failures), Some(seen), Some(spec)) =
+            (self.unrecorded.get(name), self.observed.get_mut(name), spec)
+        {
+            observe::overlay(seen, spec, failures);
         }
     }
 }

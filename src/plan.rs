@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::{
     DeploymentDigest, Failure, Generation, GenerationId, LineageName, Spec, SpecDigest, Timestamp,
     Trouble,
@@ -46,12 +48,25 @@ pub struct Observation {
     pub deploy_trouble: Option<Trouble>,
     /// Failed attempts in a row at cleaning up or removing old generations.
     pub housekeeping_trouble: Option<Trouble>,
-    /// A person asked for a renewal; cleared by the next attempt, whatever its outcome.
-    pub requested: bool,
+    /// Whether a person has asked for a renewal.
+    pub wish: Wish,
     /// A job works on this lineage at this moment.
     pub busy: bool,
     /// What is held could not be read; nothing is done until a person has looked.
     pub blocked: Option<String>,
+}
+
+/// What a person has asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wish {
+    /// Nothing.
+    #[default]
+    None,
+    /// A renewal now, whatever failed before.
+    Renew,
+    /// A renewal that has been tried and failed since: it stands, and waits like any other.
+    RenewTried,
 }
 
 /// What `live/NAME` resolves to.
@@ -275,7 +290,7 @@ fn issuance(now: Timestamp, spec: &Spec, seen: &Observation) -> Issuance {
         Err(reason) => reason,
     };
     if let Some(trouble) = &seen.issue_trouble
-        && !seen.requested
+        && seen.wish != Wish::Renew
         && let Some(until) =
             backoff::next_issuance(now, trouble, spec.issuance_digest(), seen.newest.as_ref())
     {

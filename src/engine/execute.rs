@@ -16,7 +16,7 @@ use crate::model::{
     Failure, FailureClass, Generation, GenerationId, LineageName, Secret, Timestamp, Trouble,
 };
 use crate::pki::{KeyError, PrivateKey, Wanted};
-use crate::plan::{self, Deployed, Step};
+use crate::plan::{self, Deployed, Step, Wish};
 use crate::store::{Attempt, Holding, Intent, NewGeneration, Outcome, Record, Store, StoreError};
 
 use super::journal::{StoreJournal, take_away};
@@ -27,6 +27,8 @@ use super::{Setup, observe};
 pub(super) struct Finished {
     /// Whose job it was.
     pub(super) name: LineageName,
+    /// What was done, if anything was due.
+    pub(super) activity: Option<Activity>,
     /// A failure that could not be recorded.
     pub(super) unrecorded: Option<(Activity, Failure)>,
 }
@@ -40,9 +42,15 @@ pub(super) enum Activity {
     Housekeeping,
 }
 
-/// Takes the step that is due for a lineage at this moment.
-pub(super) async fn run(setup: Arc<Setup>, name: LineageName, stop: Stop) -> Finished {
-    let mut finished = Finished { name: name.clone(), unrecorded: None };
+/// Takes the step that is due for a lineage at this moment. `unrecorded` are failures that the
+/// store does not know of.
+pub(super) async fn run(
+    setup: Arc<Setup>,
+    name: LineageName,
+    unrecorded: Vec<(Activity, Failure)>,
+    stop: Stop,
+) -> Finished {
+    let mut finished = Finished { name: name.clone(), activity: None, unrecorded: None };
     let Some(certificate) = setup.config.certificate(&name) else { return finished };
     let job = Job { setup: &setup, certificate, stop };
     let holding = match setup.store.holding(&name).await {
@@ -53,18 +61,24 @@ pub(super) async fn run(setup: Arc<Setup>, name: LineageName, stop: Stop) -> Fin
             return finished;
         }
     };
-    let seen = observe::observation(&Ok(holding.clone()));
+    let mut seen = observe::observation(&Ok(holding.clone()));
+    observe::overlay(&mut seen, &certificate.spec, &unrecorded);
     let (_, step) = plan::decide(setup.clock.now(), &certificate.spec, &seen);
+    let Some(step) = step else { return finished };
+    finished.activity = Some(match &step {
+        Step::Deploy { .. } => Activity::Deploy,
+        Step::Resume { .. } | Step::Issue { .. } => Activity::Issue,
+        Step::CleanUp | Step::Abandon | Step::Prune { .. } => Activity::Housekeeping,
+    });
     finished.unrecorded = match step {
-        None => None,
-        Some(Step::CleanUp) => job.clean_up(&holding, Afterwards::Keep).await,
-        Some(Step::Abandon) => job.clean_up(&holding, Afterwards::Forget).await,
-        Some(Step::Deploy { generation, .. }) => job.deploy(holding.record, generation).await,
-        Some(Step::Resume { reason } | Step::Issue { reason }) => {
+        Step::CleanUp => job.clean_up(&holding, Afterwards::Keep).await,
+        Step::Abandon => job.clean_up(&holding, Afterwards::Forget).await,
+        Step::Deploy { generation, .. } => job.deploy(holding.record, generation).await,
+        Step::Resume { reason } | Step::Issue { reason } => {
             info!(reason = %reason, issuer = %certificate.spec.satisfy.issuer, "issuing");
             job.issue(holding).await
         }
-        Some(Step::Prune { remove }) => job.prune(&remove).await,
+        Step::Prune { remove } => job.prune(&remove).await,
     };
     finished
 }
@@ -107,7 +121,7 @@ impl Job<'_> {
                     "certificate issued"
                 );
                 record.issue_trouble = None;
-                record.requested = false;
+                record.wish = Wish::None;
                 record.remember(self.attempt("issue", Outcome::Succeeded(generation.id)));
                 record.newest = Some(generation);
                 self.save(&record, Activity::Issue).await
@@ -140,7 +154,9 @@ impl Job<'_> {
         let trouble = Trouble::extend(record.issue_trouble.as_ref(), failure.clone(), wanted);
         self.tell("certificate not issued, retrying", &trouble);
         record.issue_trouble = Some(trouble);
-        record.requested = false;
+        if record.wish == Wish::Renew {
+            record.wish = Wish::RenewTried;
+        }
         let outcome = Outcome::Failed(failure.class, failure.summary.clone());
         record.remember(self.attempt("issue", outcome));
         self.save(&record, Activity::Issue).await.map(|_| (Activity::Issue, failure))

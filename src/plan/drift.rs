@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::model::{Generation, Identifier, IssuerName, KeyKind, Spec, Timestamp};
 
-use super::{Observation, renewal};
+use super::{Observation, Wish, renewal};
 
 /// Why a certificate is to be issued.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(super) fn reason_to_issue(
     names(spec, newest)?;
     key(spec, newest)?;
     issuer(spec, newest)?;
-    if seen.requested {
+    if seen.wish != Wish::None {
         return Err(Reason::Requested);
     }
     if newest.facts.validity.is_over(now) {

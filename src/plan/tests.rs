@@ -182,7 +182,7 @@ fn a_person_s_wish_overrides_back_off_and_renewal_time() {
     let spec = spec("site", &["a.example"]);
     let mut seen = settled(&spec, generation(&spec, 1, NOW, 90 * DAY));
     seen.issue_trouble = Some(trouble(&spec, FailureClass::Rejected, 3, NOW));
-    seen.requested = true;
+    seen.wish = Wish::Renew;
     check(
         &spec,
         seen,
@@ -190,6 +190,18 @@ fn a_person_s_wish_overrides_back_off_and_renewal_time() {
          is   site: due: asked for; deployed
          wake when something happens",
     );
+}
+
+#[test]
+fn a_wish_that_failed_stands_but_waits_like_any_other() {
+    let spec = spec("site", &["a.example"]);
+    let mut seen = settled(&spec, generation(&spec, 1, NOW, 90 * DAY));
+    seen.issue_trouble = Some(trouble(&spec, FailureClass::Local, 1, NOW));
+    seen.wish = Wish::RenewTried;
+    assert!(matches!(decide(NOW, &spec, &seen).0.issuance, Issuance::Waiting { .. }));
+    let later = NOW.after(2 * HOUR);
+    let reason = Reason::Requested;
+    assert_eq!(decide(later, &spec, &seen).1, Some(Step::Issue { reason }));
 }
 
 #[test]
@@ -214,7 +226,7 @@ fn leftovers_that_cannot_be_removed_are_tried_again_later_and_hold_up_nothing() 
     seen.housekeeping_trouble = Some(trouble(&spec, FailureClass::Local, 1, NOW));
     assert_eq!(decide(NOW, &spec, &seen).1, None);
     assert_eq!(decide(NOW.after(2 * HOUR), &spec, &seen).1, Some(Step::Abandon));
-    seen.requested = true;
+    seen.wish = Wish::Renew;
     assert!(matches!(decide(NOW, &spec, &seen).1, Some(Step::Resume { .. })));
 }
 

@@ -12,7 +12,7 @@ use crate::model::{
     Timestamp, Trouble,
 };
 use crate::pki;
-use crate::plan::Deployed;
+use crate::plan::{Deployed, Wish};
 
 use super::StoreError;
 
@@ -37,9 +37,9 @@ pub struct Record {
     /// Failed deployments in a row.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deploy_trouble: Option<Trouble>,
-    /// A person asked for a renewal.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub requested: bool,
+    /// Whether a person has asked for a renewal.
+    #[serde(default)]
+    pub wish: Wish,
     /// The latest attempts, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_changed_byte_is_noticed() {
-        let record = Record { requested: true, ..Record::default() };
+        let record = Record { wish: Wish::Renew, ..Record::default() };
         let sealed = seal("record", &record).unwrap();
         assert_eq!(open::<Record>("record", &sealed).unwrap(), record);
         for position in 0..sealed.len() - 1 {

@@ -11,6 +11,7 @@ use rcgen::{CertificateParams, KeyPair};
 use super::*;
 use crate::model::{Identifier, KeyKind, SpecDigest, Timestamp};
 use crate::pki::Chain;
+use crate::plan::Wish;
 
 struct Fixture {
     root: tempfile::TempDir,
@@ -134,13 +135,14 @@ async fn leftovers_of_a_dead_process_are_swept() {
 async fn a_damaged_record_is_set_aside_and_rebuilt_from_the_generations() {
     let fixture = Fixture::new();
     let generation = fixture.commit().await;
-    let record = Record { newest: Some(generation.clone()), requested: true, ..Record::default() };
+    let record =
+        Record { newest: Some(generation.clone()), wish: Wish::Renew, ..Record::default() };
     fixture.store.save_record(&fixture.name, &record).await.unwrap();
     assert_eq!(fixture.holding().await.record, record);
     fs::write(fixture.path("records/site.json"), "{\"version\":1,").unwrap();
     let holding = fixture.holding().await;
     assert_eq!(holding.newest, Some(generation));
-    assert!(!holding.record.requested);
+    assert_eq!(holding.record.wish, Wish::None);
     assert_eq!(fs::read_dir(fixture.path("quarantine")).unwrap().count(), 1);
     assert!(!fixture.path("records/site.json").exists());
 }

@@ -39,6 +39,13 @@ impl Small {
         fs::write(self.path("ballast"), vec![b'x'; size.saturating_sub(pages * 4096)]).unwrap();
     }
 
+    /// Makes room for two generations.
+    fn grow(&self) {
+        let remount = ["-o", "remount,size=256k"];
+        let status = Command::new("mount").args(remount).arg(self.directory.path()).status();
+        assert!(status.unwrap().success());
+    }
+
     fn empty(&self) {
         fs::remove_file(self.path("ballast")).unwrap();
     }
@@ -86,6 +93,7 @@ fn a_full_disk_corrupts_nothing_says_so_and_is_recovered_from() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     assert_eq!(live_serial(site.state(), "a"), Some(serial.clone()), "the old one stays");
     disk.empty();
+    disk.grow();
     let output = site.run(&["renew", "a"]);
     assert!(output.status.success(), "{}", text(&output));
     assert_ne!(live_serial(site.state(), "a"), Some(serial));

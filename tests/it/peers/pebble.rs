@@ -71,7 +71,7 @@ fn a_refused_name_is_named_and_other_certificates_are_issued() {
     assert_eq!(bad["problem"]["class"], "rejected", "{bad}");
     let shown = text(&site.run(&["status", "bad"]));
     assert!(shown.contains("blocked.example.test"), "{shown}");
-    assert!(shown.contains("policy forbids"), "the CA's own words: {shown}");
+    assert!(shown.contains("forbidden by policy"), "the CA's own words: {shown}");
 }
 
 #[test]
