@@ -6,6 +6,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests write what they like")]
 #![allow(clippy::print_stderr, clippy::print_stdout, reason = "tests tell what they saw")]
 
+mod bans;
+mod examples;
 mod peers;
 mod support;
 mod tidy;
