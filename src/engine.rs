@@ -40,6 +40,9 @@ const ISSUANCES_PER_ISSUER: usize = 10;
 /// Deployments at a time. Hooks of the same command run one by one besides.
 const DEPLOYMENTS: usize = 64;
 
+/// How long jobs that end are collected before the next plan.
+const SETTLE: Duration = Duration::from_millis(2);
+
 /// Everything a job needs: the configuration and the ports built from it.
 pub struct Setup {
     /// The configuration.
@@ -191,7 +194,15 @@ impl Engine {
             let sleep =
                 plan.wake_at.since(now).clamp(Duration::from_millis(100), self.longest_sleep);
             tokio::select! {
-                Some(finished) = self.jobs.join_next_with_id() => self.finish(finished).await,
+                Some(finished) = self.jobs.join_next_with_id() => {
+                    self.finish(finished).await;
+                    // With thousands of lineages a plan for each job that ends would be work
+                    // without end: take what ends at the same moment together.
+                    tokio::time::sleep(SETTLE).await;
+                    while let Some(finished) = self.jobs.try_join_next_with_id() {
+                        self.finish(finished).await;
+                    }
+                }
                 Some(event) = self.events.recv() => self.handle(event).await,
                 () = tokio::time::sleep(sleep) => {}
                 () = self.stop.cancelled() => {}
