@@ -51,8 +51,7 @@ impl From<Exit> for ExitCode {
     name = "certs",
     version,
     max_term_width = 100,
-    after_help = "Example:\n  certs check && certs once && certs status\n\nManual: certs(8), \
-                  certs.yaml(5)"
+    after_help = "Example:\n  certs check && certs once && certs status"
 )]
 struct Cli {
     #[command(flatten)]
