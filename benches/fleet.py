@@ -30,6 +30,9 @@ def make(root):
                     "-days", "90", "-subj", "/CN=x", "-keyout", f"{root}/key", "-out", f"{root}/cert"],
                    check=True, capture_output=True)
     key, cert = open(f"{root}/key").read(), open(f"{root}/cert").read()
+    public = subprocess.run(["openssl", "pkey", "-in", f"{root}/key", "-pubout", "-outform", "DER"], check=True,
+                            capture_output=True).stdout
+    spki = hashlib.sha256(public).hexdigest()
     now = time.time()
     at = lambda days: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + days * 86400))
     config = [f"state_dir: {state}\nissuers: {{ca: {{directory: \"https://127.0.0.1:1/dir\"}}}}\n"
@@ -41,7 +44,7 @@ def make(root):
         os.makedirs(directory)
         generation = {"id": 1, "issuer": "ca", "key": "ecdsa-p256", "ordered": [name], "issued_at": at(-5),
                       "facts": {"identifiers": [name], "validity": {"not_before": at(-5), "not_after": at(85)},
-                                "serial": f"{n:016x}", "fingerprint": "ab" * 32, "public_key": "cd" * 32,
+                                "serial": f"{n:016x}", "fingerprint": "ab" * 32, "public_key": spki,
                                 "issued_by": "Bench CA"}}
         write(f"{directory}/meta.json", seal(generation))
         for file, text in (("privkey", key), ("cert", cert), ("chain", cert), ("fullchain", cert + cert),
