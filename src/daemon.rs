@@ -189,7 +189,10 @@ impl Control {
         let mut watchdog = notify::Watchdog::new();
         loop {
             tokio::select! {
-                _ = signals.hangup.recv() => self.reload("SIGHUP").await,
+                _ = signals.hangup.recv() => {
+                    changes.look();
+                    self.reload("SIGHUP").await;
+                }
                 () = changes.next() => self.reload("a changed file").await,
                 () = signals_end(&mut signals.terminate, &mut signals.interrupt) => return,
                 () = watchdog.due() => watchdog.feed(self.heartbeat.rounds()),

@@ -61,6 +61,11 @@ impl Changes {
         Self { path, known, events, is_due: false, next_poll, _watcher: watcher }
     }
 
+    /// Takes the present content as known: somebody is about to read it for another reason.
+    pub(super) fn look(&mut self) {
+        self.known = config_files::fingerprint(&self.path);
+    }
+
     /// Ends when the content has changed since the last time.
     ///
     /// Cancel safe: a change that was not reported is reported by the next call.

@@ -55,11 +55,16 @@ impl DirStore {
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let root = Dir::open_or_create(path, PRIVATE)?;
         let lock = StateLock::acquire(&root)?;
-        match root.read("version", 64)? {
-            None => root.replace("version", format!("{LAYOUT}\n").as_bytes(), &private())?,
-            Some(text) => check_layout(&text)?,
+        let version = root.read("version", 64)?;
+        if let Some(text) = &version {
+            check_layout(text)?;
         }
-        Ok(Self { tree: Arc::new(Tree::make(root, Some(lock))?) })
+        let tree = Tree::make(root, Some(lock))?;
+        if version.is_none() {
+            // Last: whoever reads beside us takes it as the sign that the rest is there.
+            tree.root.replace("version", format!("{LAYOUT}\n").as_bytes(), &private())?;
+        }
+        Ok(Self { tree: Arc::new(tree) })
     }
 
     /// Opens a state directory for reading beside a process that may be writing. `None` if there

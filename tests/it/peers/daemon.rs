@@ -9,7 +9,7 @@ use crate::support::pebble::{Options, Pebble};
 use crate::support::site::{Site, text};
 use crate::support::{eventually, live_serial};
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "needs pebble: tests/run"]

@@ -7,7 +7,7 @@ use crate::support::live_serial;
 use crate::support::pebble::{Options, Pebble};
 use crate::support::site::Site;
 
-const SOON: Duration = Duration::from_secs(15);
+const SOON: Duration = Duration::from_secs(60);
 
 #[test]
 #[ignore = "needs pebble: tests/run"]
@@ -36,7 +36,7 @@ fn hooks_that_hang_fail_or_babble_cost_no_other_certificate_anything() {
         assert_eq!(certificate["severity"], "warning");
         assert!(live_serial(site.state(), name).is_some(), "{name} is live all the same");
     }
-    assert!(begun.elapsed() < Duration::from_secs(20));
+    assert!(begun.elapsed() < Duration::from_secs(60));
     let problem = |name: &str| site.certificate(name)["deploy_problem"]["summary"].to_string();
     assert!(problem("hangs").contains("still running after 3 s"), "{}", problem("hangs"));
     assert!(problem("fails").contains("no such vhost"), "{}", problem("fails"));
@@ -51,7 +51,7 @@ fn hooks_that_hang_fail_or_babble_cost_no_other_certificate_anything() {
     assert_eq!(site.certificate("fails")["state"], "deploy-pending");
     let orders = pebble.orders();
     fs::write(&script, "exit 0\n").unwrap();
-    site.until("fails", "ok", Duration::from_secs(90));
+    site.until("fails", "ok", Duration::from_secs(150));
     assert_eq!(pebble.orders(), orders, "a failed hook never costs an order");
     daemon.stop();
 }

@@ -172,14 +172,14 @@ fn an_order_interrupted_in_the_middle_is_finished_and_not_ordered_again() {
     let site = Site::new(&pebble, &format!("- {{name: site, names: [{}]}}\n", names.join(", ")));
     for _ in 0..2 {
         let daemon = site.daemon();
-        crate::support::eventually("the challenges are answered", Duration::from_secs(20), || {
+        crate::support::eventually("the challenges are answered", Duration::from_secs(60), || {
             (pebble.requests("/chalZ/") >= 6).then_some(())
         });
         daemon.kill();
     }
     let key = std::fs::read(site.state().join("pending/site/privkey.pem")).unwrap();
     let daemon = site.daemon();
-    site.until("site", "ok", Duration::from_secs(60));
+    site.until("site", "ok", Duration::from_secs(120));
     daemon.stop();
     assert_eq!(pebble.orders(), 1);
     let live = std::fs::read(site.state().join("live/site/privkey.pem")).unwrap();

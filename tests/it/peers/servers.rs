@@ -8,7 +8,7 @@ use crate::support::pebble::{Options, Pebble};
 use crate::support::site::{Site, text};
 use crate::support::{eventually, free_port, live_serial, output_of, served_serial};
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// A server started by hand; ended with this value.
 struct Server(Child);

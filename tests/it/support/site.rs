@@ -127,7 +127,7 @@ impl Site {
         let child =
             self.command(&["run"]).stdout(file.try_clone().unwrap()).stderr(file).spawn().unwrap();
         let mut daemon = Daemon { site: self, child };
-        eventually("the daemon answers", Duration::from_secs(20), || {
+        eventually("the daemon answers", Duration::from_secs(60), || {
             if let Some(status) = daemon.child.try_wait().unwrap() {
                 panic!("the daemon ended with {status}: {}", daemon.log());
             }
